@@ -26,8 +26,9 @@ The packages, from the top down; each leans on lower ones only (the import contr
     errors      the errors that every package raises
     bounded     answers over HTTP that end: limits of octets and time, for both sides
     durable     files that survive a power failure
+    systemd     messages to systemd, for both sides
     terminal    durations and tables, as people read and write them, for both sides
 
-The client lives in client/ and leans on ``iid01``, ``binding``, ``bounded``, ``errors``, ``terminal``,
-``protocol.key_files`` and, for one command, ``attestation``.
+The client lives in client/ and leans on ``iid01``, ``binding``, ``bounded``, ``errors``, ``systemd``,
+``terminal``, ``protocol.key_files`` and, for one command, ``attestation``.
 """

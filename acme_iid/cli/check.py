@@ -65,6 +65,7 @@ def check(home: Home, password_file: Path | None, *, reloading: bool, as_json: b
 
 def _check_here(home: Home, password_file: Path | None, *, reloading: bool, as_json: bool) -> None:
     """Look in the CA's home, with its keys."""
+    from acme_iid.config.secret_files import NoCredentialError
     from acme_iid.config.table import ConfigError
     from acme_iid.issuance.keys import CAFileError
     from acme_iid.operations import issuers
@@ -76,6 +77,10 @@ def _check_here(home: Home, password_file: Path | None, *, reloading: bool, as_j
         if password_file is not None:
             password_file.read_bytes()
     except (ConfigError, OSError) as error:
+        if reloading and isinstance(error.__cause__, NoCredentialError):
+            # What a unit's ExecReload starts has no credentials; the server has.
+            click.echo(f"Not tried: ca.toml as a whole, since {error.__cause__}", err=True)
+            return
         raise _UnusableError(str(error)) from error
     if reloading:
         outlook, unasked = findings.reload(config, password(password_file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import click
 from acme_iid.cli import Home
 from acme_iid.cli.acting import here, reason_option
 from acme_iid.cli.parameters import Checked, password, password_file
+from acme_iid.config.secret_files import DIRECTORY_VARIABLE
 
 if TYPE_CHECKING:
     from acme_iid.config.settings import Config
@@ -63,13 +65,15 @@ def serve(
 ) -> None:
     """Run the ACME server until SIGTERM or ctrl-C; SIGHUP reads ca.toml again.
 
-    TLS uses a certificate from the CA itself, which is renewed while the server runs.
+    TLS uses a certificate from the CA itself, which is renewed while the server runs. systemd can give the password as
+    the credential "password" in place of --password-file.
     """
     from acme_iid.admin import companion
     from acme_iid.operations.configuration_record import ServerRecord
 
     # The files that the server writes are nobody else's.
     os.umask(0o077)
+    password_file = password_file or _credential(os.environ)
     config = home.config()
     # Before anything of a key is read: what is forked later has it in its memory.
     with companion.begun(config, plain_http=plain_http, log_format=log_format, log_level=log_level) as beside:
@@ -89,6 +93,13 @@ def serve(
             log_format=log_format,
             log_level=log_level,
         )
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The password that systemd has given the server, LoadCredential=password; None if it has given none."""
+    folder = environment.get(DIRECTORY_VARIABLE)
+    file = Path(folder, "password") if folder else None
+    return file if file is not None and file.exists() else None
 
 
 def _require_right_clock(config: Config) -> None:

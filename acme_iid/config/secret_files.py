@@ -5,6 +5,7 @@ A setting that ends with ``_file`` names such a file. It is read when ca.toml is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,12 @@ CREDENTIAL = "credential:"
 """What the name of a credential begins with, in place of a file's."""
 DIRECTORY_VARIABLE = "CREDENTIALS_DIRECTORY"
 """Where systemd says that credentials are (systemd.exec(5))."""
+_WITHOUT = Path("/run/credentials")
+"""The folder in whose subfolders they are."""
+
+
+class NoCredentialError(ValueError):
+    """A credential of systemd's that this process has not been given."""
 
 
 def name(text: str) -> str:
@@ -35,18 +42,23 @@ def place(text: str, home: Path, environment: Mapping[str, str]) -> Path:
     credential = text.removeprefix(CREDENTIAL)
     if credential == text:
         return home / text
-    return Path(environment.get(DIRECTORY_VARIABLE) or "/run/credentials") / credential
+    return Path(environment.get(DIRECTORY_VARIABLE) or _WITHOUT) / credential
 
 
 def read(path: Path) -> str:
     """Return the one line in a file.
 
+    :raises NoCredentialError: if it is a credential, and systemd has given this process none.
     :raises ValueError: if it cannot be read, or has no line, several or a very long one; what it has is not shown.
     """
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
+        if path.is_relative_to(_WITHOUT) and not os.environ.get(DIRECTORY_VARIABLE):
+            raise NoCredentialError(
+                f"there is no credential {path.name}: systemd has given this process none"
+            ) from error
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     try:
         text = data.decode().removesuffix("\n").removesuffix("\r")

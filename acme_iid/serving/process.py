@@ -30,6 +30,7 @@ from acme_iid.serving.application import Application
 from acme_iid.serving.companion import Companion
 from acme_iid.serving.http import HTTPServer
 from acme_iid.serving.sockets import METRICS, STATUS, Sockets, end_accepting, turn_away
+from acme_iid.systemd import Notifier
 
 STOP_TIMEOUT = 10
 """Seconds that requests have to be answered when a process stops."""
@@ -115,7 +116,9 @@ class Process:
         self._accepting: list[asyncio.Task[None]] = []
         self._endings: set[asyncio.Task[None]] = set()
 
-    def run(self, listeners: Sockets, tell: Tell, companion: Companion | None = None) -> None:
+    def run(
+        self, listeners: Sockets, tell: Tell, companion: Companion | None = None, notifier: Notifier | None = None
+    ) -> None:
         """Serve.
 
         Without a certificate, since the issuer's key is elsewhere and does not answer, ACME waits for that: its
@@ -123,18 +126,20 @@ class Process:
 
         :param tell: called with what the server's first process has to know.
         :param companion: the process beside this one, where this is the first one.
+        :param notifier: tells systemd that this process goes on, where this is the first one.
         """
         try:
             if not self._settings.plain_http:
                 self._certificate = ServingCertificate(self._config.home / "tls", self._settings.serving_lifetime)
-            asyncio.run(self._run(listeners, tell, companion))
+            asyncio.run(self._run(listeners, tell, companion, notifier or Notifier({})))
         finally:
             if self._certificate is not None:
                 self._certificate.discard(keep=self._application.ca.current.signs_elsewhere)
 
-    async def _run(self, listeners: Sockets, tell: Tell, companion: Companion | None) -> None:
+    async def _run(self, listeners: Sockets, tell: Tell, companion: Companion | None, notifier: Notifier) -> None:
         loop = asyncio.get_running_loop()
         self._hear_signals(loop)
+        alive = loop.create_task(_say_alive(notifier))
         if companion is not None:
             loop.add_reader(companion.fileno(), _hear_once, loop, companion)
         # From here on it can be stopped in good order, also while it waits for a certificate.
@@ -166,6 +171,7 @@ class Process:
                 await self._renew()
             if self._server.context is not None and not self._is_serving:
                 self._accept(listeners)
+        notifier.stopping()
         self._application.leaving()
         # Whoever asks meanwhile is told that this process ends: the listener of the probes is the last.
         end_accepting([*accepting[STATUS], *self._accepting], (*listeners.acme, *listeners.status))
@@ -175,6 +181,7 @@ class Process:
         if METRICS in self._plain:
             await self._plain[METRICS].stop(_LAST_PROBES)
         self._application.stopped()
+        alive.cancel()
 
     def _hear_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_exception_handler(_log_failure)
@@ -320,6 +327,13 @@ def _plain(application: Application) -> dict[str, Application]:
 def _addresses(config: Config) -> tuple[object, ...]:
     admin = config.admin
     return (config.server.listen, config.status.listen, config.metrics.listen, admin.listen, admin.socket, admin.group)
+
+
+async def _say_alive(notifier: Notifier) -> None:
+    """Tell systemd that the loop goes on, as long as it does."""
+    while notifier.interval is not None:
+        notifier.alive()
+        await asyncio.sleep(notifier.interval / 2)
 
 
 def _hear_once(loop: asyncio.AbstractEventLoop, companion: Companion) -> None:

@@ -21,6 +21,7 @@ from acme_iid.serving.companion import Companion
 from acme_iid.serving.process import ApplicationFactory, Check, News, Process, Settings, Tell, warn
 from acme_iid.serving.sockets import Sockets
 from acme_iid.serving.supervisor import Supervisor
+from acme_iid.systemd import Notifier
 from acme_iid.telemetry import acts, counter_files, instruments, logs
 
 _log = logging.getLogger(__name__)
@@ -79,15 +80,16 @@ def run(
             stack.enter_context(listener)
         beside = _begin(companion, config, opened)
         counters = None if config.metrics.listen is None else stack.enter_context(_counters(config, os.environ))
-        announce = _Announcement(config, shares[0], beside, plain_http=plain_http)
+        notifier = Notifier(os.environ)
+        announce = _Announcement(config, shares[0], beside, notifier, plain_http=plain_http)
         if workers == 1:
             _count(counters, 0)
             process = Process(config, settings)
             warn(config, password_file)
-            process.run(shares[0], partial(_hear, announce, companion), companion)
+            process.run(shares[0], partial(_hear, announce, companion), companion, notifier)
         else:
             warn(config, password_file)
-            Supervisor(config, shares, partial(_serve, settings, counters), companion).run(announce)
+            Supervisor(config, shares, partial(_serve, settings, counters), companion, notifier).run(announce)
     _log.info("Stopped.")
 
 
@@ -162,7 +164,10 @@ def _hear(announce: _Announcement, companion: Companion | None, news: News) -> N
 class _Announcement:
     """Says once that the server listens, and for whom."""
 
-    def __init__(self, config: Config, listeners: Sockets, beside: Sequence[str], *, plain_http: bool) -> None:
+    def __init__(
+        self, config: Config, listeners: Sockets, beside: Sequence[str], notifier: Notifier, *, plain_http: bool
+    ) -> None:
+        self._notifier = notifier
         address = Listen(*listeners.acme[0].getsockname()[:2])
         self._lines = [f"Listening on {'http' if plain_http else 'https'}://{address}, for {config.server.url}"]
         # These come first: whoever waits for the line above has all of them then.
@@ -177,4 +182,7 @@ class _Announcement:
     def __call__(self) -> None:
         for line in self._lines:
             _log.info(line)
+        if self._lines:
+            self._notifier.status(self._lines[-1])
+            self._notifier.ready()
         self._lines.clear()

@@ -22,6 +22,7 @@ from acme_iid.errors import ServerError
 from acme_iid.serving.companion import Companion
 from acme_iid.serving.process import STOP_TIMEOUT, News, Tell, sentence
 from acme_iid.serving.sockets import Sockets
+from acme_iid.systemd import Notifier
 
 Serve = Callable[[Config, Sockets, Tell], None]
 """Serves in this process on sockets, and tells what this one has to know."""
@@ -40,9 +41,18 @@ class Supervisor:
     :param shares: each worker's sockets.
     :param serve: the work of a worker.
     :param companion: the process beside them, if there is one.
+    :param notifier: tells systemd that this process goes on.
     """
 
-    def __init__(self, config: Config, shares: list[Sockets], serve: Serve, companion: Companion | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        shares: list[Sockets],
+        serve: Serve,
+        companion: Companion | None,
+        notifier: Notifier,
+    ) -> None:
+        self._notifier = notifier
         self._config = config
         self._shares = shares
         self._serve = serve
@@ -65,6 +75,7 @@ class Supervisor:
             announced = False
             while not self._stop:
                 time.sleep(_TICK)
+                self._notifier.alive()
                 for worker in self._workers:
                     for news in worker.listen():
                         self._note(news)
@@ -81,6 +92,7 @@ class Supervisor:
                 if self._companion is not None and not self._stop:
                     self._companion.hear()
         finally:
+            self._notifier.stopping()
             self._end()
 
     def _note(self, news: News) -> None:

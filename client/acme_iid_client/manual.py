@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,13 +17,28 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 
 from acme_iid_client.cli import cli
 
-PROGRAM = "acme-iid"
-
 _COMPLETIONS: dict[str, type[ShellComplete]] = {
-    "bash-completion/completions/acme-iid": BashComplete,
-    "zsh/site-functions/_acme-iid": ZshComplete,
-    "fish/vendor_completions.d/acme-iid.fish": FishComplete,
+    "bash-completion/completions/{}": BashComplete,
+    "zsh/site-functions/_{}": ZshComplete,
+    "fish/vendor_completions.d/{}.fish": FishComplete,
 }
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program whose pages and completions are made.
+
+    :ivar exit_status: what only the program's own page says, as do the next two.
+    :ivar environment: variables that stand for no option.
+    :ivar files: places with what is in them.
+    """
+
+    name: str
+    command: click.Group
+    exit_status: str
+    environment: Mapping[str, str]
+    files: Mapping[str, str]
+
 
 _EXIT_STATUS = (
     "0: success. 2: wrong usage. 10: the CA refused, and will refuse again until something is changed. 11: the "
@@ -52,37 +68,40 @@ _FILES = {
     "certificates are.",
 }
 
+CLIENT = Program("acme-iid", cli, _EXIT_STATUS, _ENVIRONMENT, _FILES)
 
-def pages(version: str) -> Iterator[tuple[str, str]]:
+
+def pages(version: str, program: Program = CLIENT) -> Iterator[tuple[str, str]]:
     """The manual pages, each with its file's name.
 
     :param version: the program's, for the pages' foot.
     """
-    yield from _pages(cli, click.Context(cli, info_name=PROGRAM), version)
+    yield from _pages(program.command, click.Context(program.command, info_name=program.name), version, program)
 
 
-def write(share: Path, version: str) -> list[Path]:
+def write(share: Path, version: str, program: Program = CLIENT) -> list[Path]:
     """Write everything below a directory that is laid out as /usr/share is; returns the files."""
-    made = {Path("man", "man1", name): text for name, text in pages(version)}
-    made |= {Path(path): _completion(kind) for path, kind in _COMPLETIONS.items()}
+    made = {Path("man", "man1", name): text for name, text in pages(version, program)}
+    made |= {Path(path.format(program.name)): _completion(kind, program) for path, kind in _COMPLETIONS.items()}
     for file, text in made.items():
         (share / file).parent.mkdir(parents=True, exist_ok=True)
         (share / file).write_text(text, encoding="utf-8")
     return [share / file for file in made]
 
 
-def _completion(kind: type[ShellComplete]) -> str:
-    maker = kind(cli, {}, PROGRAM, "_ACME_IID_COMPLETE")
+def _completion(kind: type[ShellComplete], program: Program) -> str:
+    variable = f"_{program.name}_COMPLETE".replace("-", "_").upper()
+    maker = kind(program.command, {}, program.name, variable)
     # Not source(), which for bash asks the bash of this machine for its version.
     return (maker.source_template % maker.source_vars()).strip() + "\n"
 
 
-def _pages(command: click.Command, context: click.Context, version: str) -> Iterator[tuple[str, str]]:
+def _pages(command: click.Command, context: click.Context, version: str, program: Program) -> Iterator[tuple[str, str]]:
     name = context.command_path.replace(" ", "-")
     below = _below(command, context)
-    yield f"{name}.1", "\n".join(_page(command, context, name, version, below)) + "\n"
+    yield f"{name}.1", "\n".join(_page(command, context, version, program, below)) + "\n"
     for child in below:
-        yield from _pages(child, click.Context(child, context, child.name), version)
+        yield from _pages(child, click.Context(child, context, child.name), version, program)
 
 
 def _below(command: click.Command, context: click.Context) -> list[click.Command]:
@@ -93,9 +112,10 @@ def _below(command: click.Command, context: click.Context) -> list[click.Command
 
 
 def _page(
-    command: click.Command, context: click.Context, name: str, version: str, below: list[click.Command]
+    command: click.Command, context: click.Context, version: str, program: Program, below: list[click.Command]
 ) -> Iterator[str]:
-    yield f'.TH {_quoted(name.upper())} 1 "" {_quoted(f"{PROGRAM} {version}")} "User commands"'
+    name = context.command_path.replace(" ", "-")
+    yield f'.TH {_quoted(name.upper())} 1 "" {_quoted(f"{program.name} {version}")} "User commands"'
     yield ".SH NAME"
     yield f"{_text(name)} \\- {_text(command.get_short_help_str(200).rstrip('.'))}"
     yield ".SH SYNOPSIS"
@@ -112,23 +132,23 @@ def _page(
         for child in below:
             yield from _entry(f"{context.command_path} {child.name}", child.get_short_help_str(200))
     if context.parent is None:
-        yield from _ends(context)
+        yield from _ends(context, program)
     else:
         yield ".SH SEE ALSO"
         yield f".BR {_text(context.parent.command_path.replace(' ', '-'))} (1)"
 
 
-def _ends(context: click.Context) -> Iterator[str]:
+def _ends(context: click.Context, program: Program) -> Iterator[str]:
     """The sections that only the program's own page has."""
     yield ".SH EXIT STATUS"
-    yield from _paragraphs(_EXIT_STATUS)
+    yield from _paragraphs(program.exit_status)
     yield ".SH ENVIRONMENT"
-    for variable, options in sorted(_variables(cli, context).items()):
+    for variable, options in sorted(_variables(program.command, context).items()):
         yield from _entry(variable, f"Stands for {' and '.join(sorted(options))} where the option is not given.")
-    for variable, text in _ENVIRONMENT.items():
+    for variable, text in program.environment.items():
         yield from _entry(variable, text)
     yield ".SH FILES"
-    for path, text in _FILES.items():
+    for path, text in program.files.items():
         yield from _entry(path, text)
 
 
@@ -174,7 +194,7 @@ def main() -> None:
     """``python -m acme_iid_client.manual DIRECTORY``."""
     from importlib.metadata import version  # noqa: PLC0415 - the build has no installed distribution to ask
 
-    for file in write(Path(sys.argv[1]), version(PROGRAM)):
+    for file in write(Path(sys.argv[1]), version(CLIENT.name)):
         click.echo(file)
 
 

@@ -10,7 +10,7 @@ from pages import PAGES, REPOSITORY, page
 
 CONTENTS = "docs/README.md"
 HANDBOOK = [name for name in PAGES if name.startswith("docs/")]
-KINDS = {"tutorials", "how-to", "reference", "contributing"}
+KINDS = {"tutorials", "concepts", "troubleshooting", "how-to", "reference", "contributing"}
 """The folders of pages, kept apart; contributors' is one more."""
 MOST_LINES = 300
 LINKED = (*PAGES, "CHANGELOG.md", "SECURITY.md", "tests/README.md", *sorted(

@@ -141,7 +141,8 @@ def test_each_option_that_the_pages_name_is_there() -> None:
     lines = [
         line
         for name in pages
-        for line in page(name).splitlines()
+        # What programs print is held against their source by tests/unit/test_troubleshooting.py.
+        for line in re.sub(r"^```text$.*?^```$", "", page(name), flags=re.MULTILINE | re.DOTALL).splitlines()
         if not line.startswith(("|", "aws ", "cloud-init ", "curl ", "softhsm2-util "))
     ]
     said = {option for line in lines for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", line)}
@@ -149,5 +150,10 @@ def test_each_option_that_the_pages_name_is_there() -> None:
     assert said - known == set()
 
 
-OF_OTHERS = ("docs/how-to/certbot.md", "docs/reference/performance.md", "docs/reference/commands")
+OF_OTHERS = (
+    "docs/how-to/install.md",
+    "docs/how-to/certbot.md",
+    "docs/reference/performance.md",
+    "docs/reference/commands",
+)
 """Pages with the options of other programs, which tests/stories runs; and what the commands themselves have written."""

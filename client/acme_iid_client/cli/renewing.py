@@ -275,10 +275,10 @@ class Task:
 
     def stay(self) -> None:
         """Renew each whenever it is due, until SIGTERM."""
+        from acme_iid.systemd import Notifier
         from acme_iid_client.renewal.daemon import Daemon
         from acme_iid_client.renewal.log import Journal
         from acme_iid_client.renewal.scheduled_pair import stamp, stamp_of
-        from acme_iid_client.renewal.systemd import Notifier
         from acme_iid_client.renewal.workers import Duties
 
         journal = Journal(as_json=self.as_json)

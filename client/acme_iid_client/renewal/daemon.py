@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
+from acme_iid.systemd import Notifier
 from acme_iid.terminal.durations import span
 from acme_iid_client.acme.connection import CaError
 from acme_iid_client.errors import ClientError, sentence
@@ -28,7 +29,6 @@ from acme_iid_client.renewal.refusals import Refusal, RefusedError
 from acme_iid_client.renewal.renew import MissingError
 from acme_iid_client.renewal.schedule import USUAL_INTERVAL, Window
 from acme_iid_client.renewal.scheduled_pair import ScheduledPair
-from acme_iid_client.renewal.systemd import Notifier
 from acme_iid_client.renewal.wakeups import Bell, Clock
 from acme_iid_client.renewal.workers import WORKERS, Done, Duties, What, Workers
 from acme_iid_client.storage.records import Record

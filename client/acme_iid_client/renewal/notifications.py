@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cryptography import x509
 
+from acme_iid import systemd
 from acme_iid_client.errors import ClientError, sentence
-from acme_iid_client.renewal import hooks, pending_notifications, systemd
+from acme_iid_client.renewal import hooks, pending_notifications
 from acme_iid_client.renewal.hooks import Hooks
 from acme_iid_client.storage.records import Record
 

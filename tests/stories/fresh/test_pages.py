@@ -48,8 +48,18 @@ ELSEWHERE = {
     "admin-ask",
     "trust",
     "own-commands",
+    "service-start",
+    "service-reload",
+    "service-credential",
+    "service-move",
+    "proxy-certificate",
+    "install-ca",
+    "install-serve",
+    "install-vm",
+    "install-certbot",
+    "install-purge",
 } | {name for name in NAMED if name.startswith(TYPED_ELSEWHERE)}
-"""Run by certbot, pki, signing, postgres, steered, system and handbook of tests/stories."""
+"""Run by certbot, pki, signing, postgres, steered, system, packages and handbook of tests/stories."""
 OF_CONTRIBUTORS = {"set-up", "one-test", "static"}
 """The first two are run below; the third has what tox -e static runs (tests/unit/test_map.py)."""
 PLAIN = [block.text.strip() for block in blocks("sh", "README.md") if not block.name]

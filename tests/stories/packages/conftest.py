@@ -21,3 +21,16 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         if not (folder / "made").exists():
             (folder / "made").write_text(building.build(building.clone(folder / "clone"), out, "all"))
     return out
+
+
+@pytest.fixture(scope="session")
+def debs(built: Path) -> Path:
+    """A folder with the Debian packages for Debian 12."""
+    with (built.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        out = built.parent / "debs"
+        if not out.exists():
+            made = built.parent / "debs-made"
+            building.build(built.parent / "clone", made, "deb")
+            made.rename(out)
+    return out

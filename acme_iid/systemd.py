@@ -1,4 +1,4 @@
-"""Messages to systemd: readiness, a status line, and that the program is alive (sd_notify(3))."""
+"""Messages to systemd, for both sides: readiness, a status line, and that the program is alive (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Notifier:
             return
         # An abstract address begins with a zero octet.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        # A service manager that does not listen is no reason not to renew.
+        # A service manager that does not listen is no reason not to go on.
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out,
