@@ -37,7 +37,7 @@ STEPS = (
     "terminal-1-block",
     "terminal-1-keep",
 )
-TYPED_ELSEWHERE = ("pki-", "keys-", "operators-", "first-", "fleet-", "cloud-", "move-", "lost-", "leave-")
+TYPED_ELSEWHERE = ("pki-", "keys-", "operators-", "first-", "fleet-", "cloud-", "move-", "lost-", "leave-", "evidence-")
 ELSEWHERE = {
     "certbot",
     "certbot-debian",
