@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -185,7 +185,8 @@ def init(home: Home, /, name: str, domains: tuple[str, ...], url: str, listen: s
     act = _act(founded, name, text.encode(), options, now)
     kept = {act.file: (act.content(), waiting_acts.MODE)}
     files = {**outside, **founded.files, **secret, **kept}
-    _write(location, {**files, location.file: (text.encode(), 0o644)})
+    claim = None if store is None else partial(_take, store)
+    _write(location, {**files, location.file: (text.encode(), 0o644)}, claim)
     if store is not None:
         _begin(location.home, store)
     _tell(home, name, url, founded.fingerprint, options, wishes.constraints)
@@ -201,6 +202,18 @@ def _require_new(store: str) -> None:
 
     with closing(open_store(store)) as database:
         require_unused(database)
+
+
+def _take(store: str) -> None:
+    """Make the database this CA's: another init may have found it empty as well.
+
+    :raises StoreUnavailableError: if it is another CA's by now, or cannot be used.
+    """
+    from acme_iid.store.database import open_store
+    from acme_iid.store.existing import take
+
+    with closing(open_store(store)) as database:
+        take(database)
 
 
 def _begin(home: Path, store: str) -> None:
@@ -290,7 +303,11 @@ def _beside(location: Location) -> str:
     return f"a {file.name} beside it" if file.parent == location.home else f"a CA's {file}"
 
 
-def _write(location: Location, files: dict[Path, tuple[bytes, int]]) -> None:
+def _write(location: Location, files: dict[Path, tuple[bytes, int]], claim: Callable[[], None] | None) -> None:
+    """Make the home.
+
+    :param claim: makes the store this CA's; where it raises, there is no home.
+    """
     from acme_iid.durable import sync_names, write_new
 
     home, file = location.home, location.file
@@ -315,6 +332,8 @@ def _write(location: Location, files: dict[Path, tuple[bytes, int]]) -> None:
             write_new(partial, data, mode)
             for changed in {(home / other).parent for other in files}:
                 sync_names(changed)
+            if claim is not None:
+                claim()
             partial.rename(path)
             made.append(path)
             sync_names(path.parent)

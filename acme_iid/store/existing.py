@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store import schema
+from acme_iid.store import nonces, schema
 from acme_iid.store.database import Database, connect
 from acme_iid.store.writes import Reader
 
@@ -39,6 +39,17 @@ def require_unused(database: Reader) -> None:
     # A server makes a secret when it first starts, and what a command does is an event.
     if any(database.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in _SINCE_THE_BEGINNING):  # noqa: S608 - our names
         raise StoreUnavailableError("the database holds the store of a CA already; name an empty database")
+
+
+def take(database: Database) -> None:
+    """Take an unused store for a new CA: of several that are made at once, one gets it.
+
+    :raises StoreUnavailableError: if it is another CA's, or cannot be used now.
+    """
+    with database.migration() as transaction:
+        require_unused(transaction)
+        # What the CA's server would make when it first starts.
+        nonces.make_mac_key(transaction)
 
 
 def _is_current(database: Database) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from acme_iid.errors import StoreUnavailableError
-from acme_iid.store.database import Database
+from acme_iid.store.database import Database, Transaction
 from acme_iid.store.writes import Question, Reader
 
 ID_BYTES = 16
@@ -83,12 +83,17 @@ def mac_key(database: Database) -> bytes:
     statement = "SELECT value FROM secrets WHERE name = 'nonce key'"
     if not database.rows(statement):
         with database.transaction() as transaction:
-            transaction.run(
-                "INSERT INTO secrets (name, value) VALUES ('nonce key', :value) ON CONFLICT DO NOTHING",
-                value=secrets.token_hex(_KEY_BYTES),
-            )
+            make_mac_key(transaction)
     value: str = database.rows(statement)[0]["value"]
     return bytes.fromhex(value)
+
+
+def make_mac_key(transaction: Transaction) -> None:
+    """Make the key of :func:`mac_key`, if there is none."""
+    transaction.run(
+        "INSERT INTO secrets (name, value) VALUES ('nonce key', :value) ON CONFLICT DO NOTHING",
+        value=secrets.token_hex(_KEY_BYTES),
+    )
 
 
 class NonceFile:

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import postgresql
@@ -77,6 +78,30 @@ def test_a_database_of_another_ca_is_refused(ca: CA, url: str, tmp_path: Path) -
     refused = other.try_cli("init", "--store", url)
     assert (refused.code, "the store of a CA already" in refused.stderr) == (1, True), refused.stderr
     assert not other.home.exists()
+
+
+def test_of_two_cas_made_at_once_one_gets_the_database(url: str, tmp_path: Path) -> None:
+    cas = [CA(tmp_path / name) for name in ("one", "other")]
+    passwords = [tmp_path / f"password-{ca.home.name}" for ca in cas]
+    for file in passwords:
+        os.mkfifo(file, 0o600)
+    with ThreadPoolExecutor() as pool:
+        running = [
+            pool.submit(ca.try_cli, "init", "--store", url, "--password-file", file)
+            for ca, file in zip(cas, passwords, strict=True)
+        ]
+        # Both have found the database empty when they ask for their passwords.
+        with ExitStack() as asked:
+            for stream in [asked.enter_context(file.open("w")) for file in passwords]:
+                stream.write(f"{postgresql.PASSWORD}\n")
+        outcomes = [made.result() for made in running]
+    assert sorted(outcome.code for outcome in outcomes) == [0, 1], outcomes
+    (winner,) = (ca for ca, outcome in zip(cas, outcomes, strict=True) if outcome.code == 0)
+    ((loser, refused),) = (pair for pair in zip(cas, outcomes, strict=True) if pair[1].code == 1)
+    assert "the store of a CA already" in refused.stderr
+    assert list(loser.home.iterdir()) == []
+    assert kinds(url) == ["ca.made"]
+    assert not list((winner.home / "acts").iterdir())
 
 
 @pytest.mark.parametrize("block", ["init-store", "store-migrate"])
