@@ -152,6 +152,7 @@ def test_each_option_that_the_pages_name_is_there() -> None:
 
 OF_OTHERS = (
     "docs/how-to/install.md",
+    "docs/how-to/run-in-a-container.md",
     "docs/how-to/certbot.md",
     "docs/reference/performance.md",
     "docs/reference/commands",
