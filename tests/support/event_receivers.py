@@ -147,7 +147,9 @@ def receiving(folder: Path, scheme: str) -> Iterator[Receiver]:
     receiver = Receiver(folder, scheme)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # What nobody reads does not fit into the buffers: a sender sees an early answer before it has sent all.
+        # A sender's own buffer has room for twenty segments, which loopback would have as large as they can be.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         receiver.port = listener.getsockname()[1]
 
         def accept() -> None:
