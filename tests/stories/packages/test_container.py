@@ -24,14 +24,14 @@ test "$(id -u)" = USER
 ! touch /usr/x /etc/acme-iid-ca/x 2>"$HOME/refused"
 test "$(ls /sys/class/net)" = lo
 ! HEALTH 2>"$HOME/before"
-acme-iid-ca init --url https://localhost:8443 --listen 0.0.0.0:8443
+acme-iid-ca init --url https://127.0.0.1:8443 --listen 0.0.0.0:8443
 acme-iid-ca metadata --listen 127.0.0.1:8169 --iid-roots-out simulator.pem >metadata.log &
 until test -s simulator.pem; do sleep 0.2; done
 acme-iid-ca provisioner add AWS --type AWS --aws-account 123456789042 --iid-roots simulator.pem
 ! HEALTH 2>"$HOME/away"
 acme-iid-ca serve 2>serve.log &
 until HEALTH 2>not-yet; do kill -0 $!; sleep 0.2; done
-acme-iid bootstrap --ca-url https://localhost:8443 --fingerprint "$(acme-iid-ca fingerprint)"
+acme-iid bootstrap --ca-url https://127.0.0.1:8443 --fingerprint "$(acme-iid-ca fingerprint)"
 acme-iid order foo.local foo.crt foo.key
 kill $! && wait $!
 ! HEALTH 2>"$HOME/after"
