@@ -94,7 +94,7 @@ def test_interleaved_halves_leave_only_what_some_serial_order_allows() -> None:
         Halves,
         settings=settings(
             deadline=None,
-            max_examples=10 if postgresql.is_wanted() else 60,
+            max_examples=10 if postgresql.is_wanted() else 30,
             stateful_step_count=60,
             suppress_health_check=list(HealthCheck),
         ),
