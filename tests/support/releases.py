@@ -62,7 +62,8 @@ class Release:
     def environment(self) -> dict[str, str]:
         """What a process of it has in its environment, beside that of the tests."""
         # The folder that the tests are run in has the program, too.
-        return {"PYTHONPATH": f"{self.folder}{os.pathsep}{os.environ['PYTHONPATH']}", "PYTHONSAFEPATH": "1"}
+        path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
+        return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def make(folder: Path, name: str) -> Release:
