@@ -117,8 +117,8 @@ def test_ci_runs_the_environments_by_their_names() -> None:
     assert "pytest " not in script.replace("s/^commands = pytest //p", "")
 
 
-NOT_IN_CI = {"testenv", "tox", "pytest", "static", "daemon", "soak", "mutate"}
-"""No environments; those that plain tox runs; one whose folder is given to ``fresh``; and two that take too long."""
+NOT_IN_CI = {"testenv", "tox", "pytest", "static", "daemon", "machines", "soak", "mutate"}
+"""No environments; those that plain tox runs; one whose folder is given to ``fresh``; and three that take too long."""
 
 
 def options(command: click.Command, context: click.Context | None = None) -> Iterator[str]:
