@@ -24,8 +24,8 @@ SECONDS = 60.0
 """How long it may take."""
 MAX_BYTES = 1024 * 1024
 _PROGRAM = (
-    "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given['path']; "
-    "from acme_iid.admin import checking; checking.run(given)"
+    "import json, sys; places = json.loads(sys.argv[1]); sys.path[:] = places['path']; "
+    "from acme_iid.admin import checking; checking.run(places)"
 )
 
 
@@ -37,18 +37,18 @@ def started(home: str, file: str, path: Sequence[str], output: int) -> subproces
     :param path: where its modules are.
     :param output: a descriptor that it writes to.
     """
-    given = json.dumps({"home": home, "file": file, "path": path})
+    places = json.dumps({"home": home, "file": file, "path": path})
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM, given], stdin=subprocess.DEVNULL, stdout=output
+        [sys.executable, "-P", "-c", _PROGRAM, places], stdin=subprocess.DEVNULL, stdout=output
     )  # fmt: skip
 
 
-def run(given: Mapping[str, Any]) -> None:
+def run(places: Mapping[str, Any]) -> None:
     """Be the process."""
     # Not above: the keeper, which is small, imports this module.
     from acme_iid.admin.table import configuration  # noqa: PLC0415
 
-    json.dump(configuration.look(Location(Path(given["home"]), Path(given["file"])), int(time.time())), sys.stdout)
+    json.dump(configuration.look(Location(Path(places["home"]), Path(places["file"])), int(time.time())), sys.stdout)
 
 
 def result(output: int) -> Look:

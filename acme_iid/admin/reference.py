@@ -96,12 +96,12 @@ def _places(document: Schema, schemas: dict[str, Schema]) -> dict[str, str]:
         for act in acts:
             places[act.name] = page
             responses = document["paths"][act.path][act.method.lower()]["responses"]
-            found = [response for status, response in responses.items() if status < "300"]
-            while found:
-                for name in _named(found.pop()):
+            unread = [response for status, response in responses.items() if status < "300"]
+            while unread:
+                for name in _named(unread.pop()):
                     if name not in places:
                         places[name] = page
-                        found.append(document["components"]["schemas"][name])
+                        unread.append(document["components"]["schemas"][name])
     return dict.fromkeys(schemas, MAIN) | places
 
 

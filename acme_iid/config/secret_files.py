@@ -15,7 +15,7 @@ CREDENTIAL = "credential:"
 """What the name of a credential begins with, in place of a file's."""
 DIRECTORY_VARIABLE = "CREDENTIALS_DIRECTORY"
 """Where systemd says that credentials are (systemd.exec(5))."""
-_WITHOUT = Path("/run/credentials")
+_CREDENTIALS = Path("/run/credentials")
 """The folder in whose subfolders they are."""
 
 
@@ -42,7 +42,7 @@ def place(text: str, home: Path, environment: Mapping[str, str]) -> Path:
     credential = text.removeprefix(CREDENTIAL)
     if credential == text:
         return home / text
-    return Path(environment.get(DIRECTORY_VARIABLE) or _WITHOUT) / credential
+    return Path(environment.get(DIRECTORY_VARIABLE) or _CREDENTIALS) / credential
 
 
 def read(path: Path) -> str:
@@ -55,7 +55,7 @@ def read(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        if path.is_relative_to(_WITHOUT) and not os.environ.get(DIRECTORY_VARIABLE):
+        if path.is_relative_to(_CREDENTIALS) and not os.environ.get(DIRECTORY_VARIABLE):
             raise NoCredentialError(
                 f"there is no credential {path.name}: systemd has given this process none"
             ) from error

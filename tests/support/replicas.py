@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import postgresql
 import requests
-from interop.harness import listens, running, until
+from interop.harness import until
+from nginx import nginx
 from ports import free_port
 from running import ACCOUNT, CA, answer
 from wire import Account, Key, Wire, b64, csr
@@ -33,19 +34,7 @@ T = TypeVar("T")
 REPLICAS = 3
 _CONTESTED_ONE_IN = 10
 _PATIENCE = 120.0
-_CONFIGURATION = """
-daemon off;
-user root;
-worker_processes 1;
-pid {home}/nginx.pid;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
+_HTTP = """
     upstream replicas {{
         {servers}
         keepalive 16;
@@ -61,7 +50,6 @@ http {{
             proxy_connect_timeout 2s;
         }}
     }}
-}}
 """
 
 
@@ -104,7 +92,7 @@ class Fleet:
             for replica in replicas:
                 replica.start("--plain-http", "--workers", "1")
                 stack.callback(_end, replica)
-            stack.enter_context(_nginx(first, [replica.port for replica in replicas], folder / "nginx"))
+            stack.enter_context(_balancer(first, [replica.port for replica in replicas], folder / "nginx"))
             yield cls(replicas, url)
 
     @contextmanager
@@ -126,13 +114,11 @@ def _end(replica: Replica) -> None:
 
 
 @contextmanager
-def _nginx(ca: Replica, ports: list[int], home: Path) -> Iterator[None]:
+def _balancer(ca: Replica, ports: list[int], home: Path) -> Iterator[None]:
     home.mkdir()
     ca.cli("serving-certificate", "--key", home / "key.pem", "--out", home / "chain.pem")
     servers = "\n        ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports)
-    (home / "nginx.conf").write_text(_CONFIGURATION.format(home=home, port=ca.public_port, servers=servers))
-    with running("/usr/sbin/nginx", "-c", home / "nginx.conf", "-e", home / "error.log", log=home / "nginx.log"):
-        until(lambda: listens(ca.public_port), "nginx")
+    with nginx(home, ca.public_port, _HTTP.format(home=home, port=ca.public_port, servers=servers)):
         yield
 
 

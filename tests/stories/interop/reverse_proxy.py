@@ -7,24 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interop.harness import listens, running, until, with_mounted
+from interop.harness import with_mounted
 from interop.ours import Ours
+from nginx import nginx
 from ports import free_port
 
 HOST = "acme.example.test"
 PREFIX = "/pki"
-_CONFIGURATION = """
-daemon off;
-user root;
-pid {home}/nginx.pid;
-events {{}}
-http {{
-    access_log {home}/access.log;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
+_HTTP = """
     server {{
         listen 127.0.0.1:{port} ssl;
         server_name {host};
@@ -34,7 +24,6 @@ http {{
             proxy_pass http://127.0.0.1:{backend}/;
         }}
     }}
-}}
 """
 
 
@@ -52,15 +41,8 @@ class ProxiedCA(Ours):
     def behind_nginx(self, home: Path) -> Iterator[None]:
         """Serve, with nginx in front, which shows a certificate that is marked as this CA's."""
         self.cli("serving-certificate", "--key", home / "key.pem", "--out", home / "chain.pem")
-        configuration = home / "nginx.conf"
-        configuration.write_text(
-            _CONFIGURATION.format(home=home, port=self.public_port, backend=self.port, host=HOST, prefix=PREFIX)
-        )
-        with (
-            self.served("--plain-http"),
-            running("/usr/sbin/nginx", "-c", configuration, "-e", home / "error.log", log=home / "nginx.log"),
-        ):
-            until(lambda: listens(self.public_port), "nginx")
+        http = _HTTP.format(home=home, port=self.public_port, backend=self.port, host=HOST, prefix=PREFIX)
+        with self.served("--plain-http"), nginx(home, self.public_port, http):
             yield
 
 

@@ -9,27 +9,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from interop.harness import listens, running, until
+from nginx import nginx
 from pages import REPOSITORY, commands
 from ports import free_port
 from running import CA, run_module
 
 FOLDER = "/etc/acme-iid-ca/proxy"
-_AROUND = """
-daemon off;
-user root;
-pid {home}/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    {sample}
-}}
-"""
 
 
 def replaced(text: str, *pairs: tuple[str, str]) -> str:
@@ -64,10 +49,8 @@ def proxied(tmp_path: Path, public_port: int) -> Iterator[CA]:
         ("ca.internal", "localhost"),
         (FOLDER, str(folder)),
     )
-    (folder / "nginx.conf").write_text(_AROUND.format(home=folder, sample=sample))
     ca.start("--plain-http")
-    with running("/usr/sbin/nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log", log=folder / "log"):
-        until(lambda: listens(public_port), "nginx")
+    with nginx(folder, public_port, sample):
         yield ca
     ca.stop()
 
