@@ -217,6 +217,23 @@ def test_a_server_that_is_killed_is_started_again(started: Served) -> None:
     assert started.is_healthy()
 
 
+def test_a_server_that_cannot_start_is_tried_until_it_can(started: Served) -> None:
+    store = started.machine.root / STORE.lstrip("/")
+    away = store.with_suffix(".away")
+    started.must("systemctl", "stop", UNIT)
+    store.rename(away)
+    store.mkdir()
+    started.must("systemctl", "restart", "--no-block", UNIT)
+    # By default systemd starts a unit five times in ten seconds and then never again.
+    started.machine.until(lambda: int(started.shown("NRestarts")) > 5, 120)
+    store.rmdir()
+    away.rename(store)
+    started.machine.until(lambda: started.shown("ActiveState") == "active", 60)
+    assert started.is_healthy()
+    for _ in range(6):
+        started.must("systemctl", "restart", UNIT)
+
+
 def test_a_home_of_before_is_moved_as_the_page_says(started: Served) -> None:
     started.must("systemctl", "stop", "acme-iid-ca.socket", UNIT)
     started.must("bash", "-euc", "cd /var/lib/acme-iid-ca; mv -t /etc/acme-iid-ca ./*; chown -R root: /etc/acme-iid-ca")
